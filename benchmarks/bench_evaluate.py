@@ -45,7 +45,7 @@ from steps.engines.subjects.subject import Prompt
 WANTED = 3.0
 SHOTS = 8
 # Mails that are asked, and rows of a pass: the quickstart's, and the default.
-ROWS = {"toy": 256, "random": 128}
+ROWS = {"toy": 402, "random": 402}
 BATCHES = {"toy": 64, "random": 16}
 # Of tuning: steps of 16 rows, and the learning rate.
 TUNING = {"toy": (150, 1e-3), "random": (40, 1e-3)}

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from steps.engines.lm.draft import Draft
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -36,6 +38,7 @@ class Asked:
         end: called when the answer has ended.
         choose: the next token by the scores of all, [vocabulary]; None: the most probable one.
         begun: the answer's first tokens, known before. They take of the room, and `hear` isn't told of them.
+        draft: what the answer may be, behind `begun`.
     """
 
     ids: list[int]
@@ -44,3 +47,4 @@ class Asked:
     end: Callable[[], None] = lambda: None
     choose: Callable[[Any], int] | None = None
     begun: Begun | None = None
+    draft: Draft | None = None

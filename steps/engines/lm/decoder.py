@@ -7,7 +7,8 @@ those of transformers' greedy `generate`.
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,17 +22,23 @@ from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
+from steps.engines.lm.loss import LOGITS_BYTES
 from steps.engines.lm.probable import most_probable
-from steps.engines.lm.shapes import by_budget
+from steps.engines.lm.shapes import CPU_TOKENS, by_budget
 
 # Chosen: columns of keys and values that are made room for at once.
 _SPARE = 64
 # Chosen: rows leave when no more than such a share goes on: to leave is to copy the keys and values of the others.
 _GOING = 0.875
 _ENDED = -1
-# Measured (a Llama of 20 million weights): prompts that are read in one pass on a CPU, in tokens. Of more the products
-# leave its caches.
-CPU_TOKENS = 2_048
+# Chosen: tokens of a draft that are read at once. Of so many that were read a share must have been taken: to read a
+# token beside others is cheaper than to say one.
+_DRAFTED, _TRIED, _TAKEN = 64, 64, 0.25
+# Chosen: rows that try it first.
+_FEW = 8
+# Chosen: such a share of the rows must be foreseen for them to go ahead of the others, and such a share not for them to
+# be left behind: to part rows is to copy the keys and values of all.
+_FOLLOW, _OTHERS = 0.25, 0.25
 # Chosen: tokens that all prompts begin with from which on computing them once is worth a pass of its own.
 SHORTEST_PREFIX = 32
 
@@ -72,6 +79,7 @@ class Decoder:
     def __init__(self, loaded: LoadedModel, ends: Sequence[int], prefix: Sequence[int] = ()) -> None:
         self._loaded, self._ends = loaded, frozenset(ends)
         self._under_way: _Rows | None = None
+        self._worth = defaultdict[int, _Worth](_Worth)
         self._prefix: _Rows | None = None
         if prefix:
             self._prefix = self._begun([list(prefix)])[0]
@@ -85,23 +93,76 @@ class Decoder:
         """Begin to answer these beside those under way: their first tokens are said."""
         held = [one for one in asked if one.begun is not None and one.begun.states]
         read = [one for one in asked if one.begun is None or not one.begun.states]
-        parts = [self._under_way, self._gone_on(held) if held else None, *map(self._read, self._pieces(read))]
-        self._under_way = _Rows.together([part for part in parts if part is not None])
+        parts = [self._under_way] if self._under_way is not None else []
+        for piece in self._pieces(held, lambda one: 1):
+            parts += self._tried(self._gone_on(piece))
+        for piece in self._pieces(read, lambda one: len(_said_before(one))):
+            parts += self._tried(self._read(piece))
+        self._under_way = _Rows.together(parts)
 
-    def _pieces(self, asked: Sequence[Asked]) -> Iterator[list[Asked]]:
-        """As many as are read in one pass."""
+    def _pieces(self, asked: Sequence[Asked], before: Callable[[Asked], int]) -> Iterator[list[Asked]]:
+        """As many as are read in one pass, of so many tokens each and their drafts; first a few, where it isn't known
+        yet whether drafts are worth it.
+        """
         tokens = CPU_TOKENS if self._loaded.device == "cpu" else sys.maxsize
-        lengths = [len(_said_before(one)) for one in asked]
-        order = sorted(range(len(asked)), key=lengths.__getitem__)
-        for piece in by_budget(order, lengths, rows=len(asked), tokens=tokens):
-            yield [asked[i] for i in piece]
+        first = asked[:: -(-len(asked) // _FEW)] if any(one.draft for one in asked) and not self._worth else []
+        known = set(map(id, first))
+        for some in (first, [one for one in asked if id(one) not in known]):
+            lengths = [before(one) + len(self._ahead(one, _begun_tokens(one))) for one in some]
+            order = sorted(range(len(some)), key=lengths.__getitem__)
+            for piece in by_budget(order, lengths, rows=len(some), tokens=tokens):
+                yield [some[i] for i in piece]
 
     def _read(self, asked: list[Asked]) -> "_Rows | None":
         """Those that go on after their first tokens."""
         skipped = 0 if self._prefix is None else self._prefix.width
-        rows, logits = self._begun([_said_before(one)[skipped:] for one in asked], self._prefix)
-        rows.asked, rows.said = asked, [len(one.begun.tokens) if one.begun else 0 for one in asked]
-        return self._heard(rows, logits)
+        said = list(map(_begun_tokens, asked))
+        drafts = self._drafts(asked, said)
+        texts = [_said_before(one)[skipped:] + draft for one, draft in zip(asked, drafts, strict=True)]
+        rows, logits = self._begun(texts, self._prefix, 1 + max(map(len, drafts)))
+        rows.asked, rows.said = asked, said
+        return self._heard(rows, logits, drafts)
+
+    def _ahead(self, one: Asked, said: int) -> list[int]:
+        """What it may say before its last token, after so many."""
+        if one.draft is None or said == _ENDED:
+            return []
+        return one.draft.ahead(min(_DRAFTED, one.room - said - 1), lambda kind: self._worth[kind].drafts)
+
+    def _drafts(self, asked: Sequence[Asked], said: Sequence[int]) -> list[list[int]]:
+        """What each may say next, as far as there is memory for its scores, and in passes as short as prompts'."""
+        most = LOGITS_BYTES // (4 * core_of(self._loaded.model).config.get_text_config().vocab_size * len(asked)) - 1
+        if self._loaded.device == "cpu":
+            most = min(most, max(CPU_TOKENS // len(asked) - 1, 1))
+        return [self._ahead(one, n)[: max(most, 0)] for one, n in zip(asked, said, strict=True)]
+
+    def _tried(self, rows: "_Rows | None") -> "list[_Rows]":
+        """Have them follow their drafts as far as they do; those that go on then."""
+        left: list[_Rows] = []
+        while rows is not None:
+            follows = self._foreseen(rows)
+            others = [i for i in rows.going if i not in set(follows)]
+            if len(others) > _OTHERS * len(rows.going):
+                left.append(rows.of(others) if follows else rows)
+                rows = rows.of(follows) if follows else None
+            rows = self._followed(rows) if rows is not None else None
+        return left
+
+    def _foreseen(self, rows: "_Rows") -> list[int]:
+        return [i for i, one in enumerate(rows.asked) if self._ahead(one, rows.said[i])]
+
+    def _followed(self, rows: "_Rows") -> "_Rows | None":
+        """One pass: the next token of each, and its draft."""
+        drafts = self._drafts(rows.asked, rows.said)
+        width = 1 + max(map(len, drafts))
+        tokens, device = rows.tokens[:, 0].tolist(), rows.mask.device
+        ids = [[0] * (width - 1 - len(d)) + [token, *d] for token, d in zip(tokens, drafts, strict=True)]
+        new = torch.tensor([[0] * (width - 1 - len(d)) + [1] * (1 + len(d)) for d in drafts], device=device)
+        rows.mask = torch.cat([rows.mask, new], 1)
+        positions = rows.positions + (new.cumsum(1) - 1).clamp(min=0)
+        logits = self._forward(torch.tensor(ids, device=device), rows.mask, positions, rows.layers, width)
+        rows.positions = rows.beyond(positions[:, -1:])
+        return self._heard(rows, logits, drafts)
 
     def _gone_on(self, asked: Sequence[Asked]) -> "_Rows":
         """Rows whose prompts and first tokens were read elsewhere."""
@@ -124,9 +185,19 @@ class Decoder:
             return
         rows.mask = torch.cat([rows.mask, rows.mask.new_ones((len(rows.asked), 1))], 1)
         logits = self._forward(rows.tokens, rows.mask, rows.positions, rows.layers)
-        # Of those that have ended they stay: a model has only so many.
-        rows.positions = rows.positions + torch.tensor([[int(n != _ENDED)] for n in rows.said], device=logits.device)
-        self._under_way = self._heard(rows, logits)
+        rows.positions = rows.beyond(rows.positions)
+        self._under_way = self._split(self._heard(rows, logits, [[]] * len(rows.asked)))
+
+    def _split(self, rows: "_Rows | None") -> "_Rows | None":
+        """Let those that can be foreseen go ahead, where they aren't too few to be worth the copies."""
+        if rows is None:
+            return None
+        follows = self._foreseen(rows)
+        if len(follows) < max(1, _FOLLOW * len(rows.going)):
+            return rows
+        others = [i for i in rows.going if i not in set(follows)]
+        rest = [rows.of(others)] if others else []
+        return _Rows.together([*rest, *self._tried(rows.of(follows) if others else rows)])
 
     def answer(self, asked: Sequence[Asked]) -> None:
         """Answer these together, to the end of each."""
@@ -134,8 +205,12 @@ class Decoder:
         while self.rows:
             self.step()
 
-    def _begun(self, prompts: Sequence[list[int]], prefix: "_Rows | None" = None) -> "tuple[_Rows, Tensor]":
-        """Left-padded rows whose prompts have been read, and the scores of their first tokens. [rows, vocabulary]"""
+    def _begun(
+        self, prompts: Sequence[list[int]], prefix: "_Rows | None" = None, scored: int = 1
+    ) -> "tuple[_Rows, Tensor]":
+        """Left-padded rows whose prompts have been read, and the scores of what follows their last `scored` tokens.
+        [rows, scored, vocabulary]
+        """
         device, width = self._loaded.device, max(map(len, prompts))
         # Which token pads is of no matter: it is masked, and every vocabulary has the first one.
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=device)
@@ -148,39 +223,81 @@ class Decoder:
             for layer, there in zip(layers, prefix.layers, strict=True):
                 layer.hold(there.states, before + width + _SPARE, len(prompts))
         positions = (own.cumsum(1) - 1).clamp(min=0) + before
-        logits = self._forward(ids, mask, positions, layers)
+        logits = self._forward(ids, mask, positions, layers, min(scored, width))
         return _Rows(layers, mask, positions[:, -1:] + 1), logits
 
-    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, layers: "list[_Layer]") -> Tensor:
-        """Scores of the next token, [rows, vocabulary], of `ids` [rows, tokens] after what the layers hold."""
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, layers: "list[_Layer]", scored: int = 1) -> Tensor:
+        """Scores of what follows the last `scored` of `ids` [rows, tokens], after what the layers hold.
+        [rows, scored, vocabulary]
+        """
         model = self._loaded.model
         with without_gradients(model):
             out = model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=Cache(layers=layers),
-                use_cache=True, logits_to_keep=1,
+                use_cache=True, logits_to_keep=scored,
             )  # fmt: skip
-        logits: Tensor = out.logits[:, -1]
+        logits: Tensor = out.logits[:, -scored:]
         return logits
 
-    def _heard(self, rows: "_Rows", logits: Tensor) -> "_Rows | None":
-        """The rows that go on, after each has been told of its next token."""
-        tokens = most_probable(logits)
+    def _heard(self, rows: "_Rows", logits: Tensor, drafts: Sequence[list[int]]) -> "_Rows | None":
+        """The rows that go on, after each has been told of its next token, and of those behind it as far as its draft,
+        which was read before them, has it.
+        """
+        scored = logits.shape[1]
+        best = most_probable(logits.flatten(0, 1))
+        tokens = best[scored - 1 :: scored]
         for i in rows.going:
-            one = rows.asked[i]
-            token = one.choose(logits[i]) if one.choose else tokens[i]
-            tokens[i] = token
-            done = token in self._ends
-            if not done:
-                rows.said[i] += 1
-                done = one.hear(token) or rows.said[i] >= one.room
-            if done:
-                rows.said[i] = _ENDED
-                one.end()
+            one, draft = rows.asked[i], drafts[i]
+            taken = 0
+            for place in range((i + 1) * scored - 1 - len(draft), (i + 1) * scored):
+                tokens[i] = one.choose(logits[i, -1]) if one.choose else best[place]
+                self._hear(rows, i, tokens[i])
+                if rows.said[i] == _ENDED or taken == len(draft) or tokens[i] != draft[taken]:
+                    break
+                taken += 1
+            rows.refuse(i, len(draft) - taken)
+            if one.draft is not None and draft:
+                kind = one.draft.tried(taken)
+                if kind is not None:
+                    self._worth[kind].add(taken, len(draft))
         rows.tokens = torch.tensor([[token] for token in tokens], device=logits.device)
         going = rows.going
         if not going:
             return None
         return rows if len(going) > _GOING * len(rows.asked) else rows.of(going)
+
+    def _hear(self, rows: "_Rows", i: int, token: int) -> None:
+        """Tell a row of its next token."""
+        one = rows.asked[i]
+        done = token in self._ends
+        if not done:
+            rows.said[i] += 1
+            if one.draft is not None:
+                one.draft.hear(token)
+            done = one.hear(token) or rows.said[i] >= one.room
+        if done:
+            rows.said[i] = _ENDED
+            one.end()
+
+
+class _Worth:
+    """Whether drafts are worth reading: so many tokens of them were, and so many were taken."""
+
+    def __init__(self) -> None:
+        self._read, self._taken = 0, 0
+
+    def add(self, taken: int, read: int) -> None:
+        """Of one row's."""
+        self._taken, self._read = self._taken + taken, self._read + read
+
+    @property
+    def drafts(self) -> bool:
+        """Whether more should be read."""
+        return self._read < _TRIED or self._taken >= _TAKEN * self._read
+
+
+def _begun_tokens(one: Asked) -> int:
+    return len(one.begun.tokens) if one.begun else 0
 
 
 def _said_before(one: Asked) -> list[int]:
@@ -220,11 +337,13 @@ class _Layer(DynamicLayer):
         self._all = _copied(keys, room, rows or len(keys)), _copied(values, room, rows or len(keys))
         self.keys, self.values = (one[:, :, : keys.shape[-2]] for one in self._all)
 
-    def of(self, rows: Tensor) -> None:
-        """Keep these rows."""
-        length = self.keys.shape[-2]
-        self._all = self._all[0][rows], self._all[1][rows]
-        self.keys, self.values = (one[:, :, :length] for one in self._all)
+    def of(self, rows: Tensor) -> Self:
+        """Those of these rows."""
+        length, new = self.keys.shape[-2], type(self)()
+        new.dtype, new.device, new.is_initialized = self.dtype, self.device, True
+        new._all = self._all[0][rows], self._all[1][rows]
+        new.keys, new.values = (one[:, :, :length] for one in new._all)
+        return new
 
     @classmethod
     def together(cls, states: Sequence[tuple[Tensor, Tensor]], width: int) -> Self:
@@ -242,9 +361,11 @@ def _gathered(parts: Sequence[Tensor], room: int, width: int) -> Tensor:
     `width` end with theirs.
     """
     first = parts[0]
-    new = first.new_zeros((sum(map(len, parts)), first.shape[1], room, first.shape[3]))
+    new = first.new_empty((sum(map(len, parts)), first.shape[1], room, first.shape[3]))
     row = 0
     for part in parts:
+        # What is masked is multiplied by zero, and must be a number.
+        new[row : row + len(part), :, : width - part.shape[2]] = 0
         new[row : row + len(part), :, width - part.shape[2] : width] = part
         row += len(part)
     return new
@@ -285,13 +406,22 @@ class _Rows:
         return [i for i, said in enumerate(self.said) if said != _ENDED]
 
     def of(self, kept: list[int]) -> Self:
-        """Only these rows."""
+        """These rows."""
         rows = torch.tensor(kept, device=self.mask.device)
-        for layer in self.layers:
-            layer.of(rows)
-        self.mask, self.positions, self.tokens = self.mask[rows], self.positions[rows], self.tokens[rows]
-        self.asked, self.said = [self.asked[i] for i in kept], [self.said[i] for i in kept]
-        return self
+        return type(self)(
+            [layer.of(rows) for layer in self.layers], self.mask[rows], self.positions[rows], self.tokens[rows],
+            [self.asked[i] for i in kept], [self.said[i] for i in kept],
+        )  # fmt: skip
+
+    def beyond(self, last: Tensor) -> Tensor:
+        """The next positions after these; of those that have ended none: a model has only so many."""
+        return last + torch.tensor([[int(n != _ENDED)] for n in self.said], device=last.device)
+
+    def refuse(self, row: int, tokens: int) -> None:
+        """Of a row the last tokens aren't part of it."""
+        if tokens:
+            self.mask[row, self.width - tokens :] = 0
+            self.positions[row] -= tokens
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self | None:

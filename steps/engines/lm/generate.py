@@ -1,13 +1,15 @@
 """Greedy answers in left-padded batches."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from steps.contracts.errors import ConfigError
-from steps.engines.lm.asked import Asked, Begun
+from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoding import DecodingConfig, without_own_decoding
+from steps.engines.lm.draft import Draft
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.kept import KeptAnswers
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from steps.engines.lm.begun import BegunAnswers
+    from steps.engines.lm.decoder import Decoder
 
 # Measured (make bench-evaluate): rows of a step of the decoder on a CPU, which reads a token of each, as a multiple of
 # those of a pass over texts.
@@ -48,6 +51,7 @@ def generate(
     special: bool = False,
     kept: KeptAnswers | None = None,
     begun: "BegunAnswers | None" = None,
+    drafts: Sequence[Sequence[str]] = (),
 ) -> list[Generated]:
     """One greedy answer per prompt, in the order of the prompts.
 
@@ -63,27 +67,25 @@ def generate(
         special: leave special tokens before the end in the text.
         kept: where answers are kept until all are there; those that are there already aren't asked again.
         begun: what losses told of the answers; where it is a whole one, nothing is asked.
+        drafts: per prompt what the answer may be, or go on like: it is quicker then, and the same. (): each is made of
+            nothing but its prompt.
     """
     rooms = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     if min(rooms, default=1) < 1 or batch_size < 1:
         raise ConfigError(f"max_new_tokens={max_new_tokens} and batch_size={batch_size} must both be at least 1")
     ids = token_ids(loaded.tokenizer, prompts)
     order = sorted(range(len(prompts)), key=lambda i: (rooms[i], len(ids[i]), prompts[i]))
-    answering = _Answering(loaded, ids, decoding, kept, begun)
+    answering = _Answering(loaded, ids, rooms, decoding, kept, begun, drafts)
     there = {i: one for i in order if (one := kept.get(ids[i], rooms[i])) is not None} if kept else {}
-    said = answering.known({i: rooms[i] for i in order if i not in there})
-    order = [i for i in order if i not in said]
+    said = answering.known([i for i in order if i not in there])
     with Progress("answers", len(prompts), "prompts") as progress:
-        progress.advance(len(said))
-        for alike in answering.alike(order, rooms):
-            lengths = [len(one) + room for one, room in zip(ids, rooms, strict=True)]
-            for batch in by_budget(alike, lengths, rows=answering.rows(batch_size), tokens=batch_tokens):
-                due = [i for i in batch if i not in there]
-                if due:
-                    said |= zip(due, answering.answer(due, [rooms[i] for i in due]), strict=True)
-                if kept is not None:
-                    kept.settle()
-                progress.advance(len(batch))
+        progress.advance(len(said) + len(there))
+        due = [i for i in order if i not in said and i not in there]
+        for some in answering.answers(due, batch_size, batch_tokens):
+            said |= some
+            if kept is not None:
+                kept.settle()
+            progress.advance(len(some))
     said |= there
     if not prompts:
         return []
@@ -107,73 +109,95 @@ class _Answering:
         self,
         loaded: LoadedModel,
         prompts: Sequence[list[int]],
+        rooms: Sequence[int],
         decoding: DecodingConfig,
         kept: KeptAnswers | None,
         begun: "BegunAnswers | None",
+        drafts: Sequence[Sequence[str]],
     ) -> None:
         from steps.engines.lm.decoder import Decoder, common_prefix, decodable
 
-        self._loaded, self._prompts, self._decoding, self._kept = loaded, prompts, decoding, kept
+        self._loaded, self._prompts, self._rooms, self._decoding, self._kept = loaded, prompts, rooms, decoding, kept
         self._begun = begun if decoding == DecodingConfig() else None
         self._ends = stop_ids(loaded)
+        texts = list({text for several in drafts for text in several})
+        ids = dict(zip(texts, map(self._with_end, token_ids(loaded.tokenizer, texts)), strict=True))
+        self._drafts = [[ids[text] for text in several] for several in drafts]
         self._decoder: Decoder | None = None
         if prompts and all(prompts) and decodable(loaded, decoding):
             self._decoder = Decoder(loaded, self._ends, common_prefix(prompts))
 
-    def rows(self, batch_size: int) -> int:
-        """Prompts that are answered together at most."""
-        return batch_size * (_DECODED_ROWS if self._decoder is not None and self._loaded.device == "cpu" else 1)
-
-    def alike(self, order: Sequence[int], rooms: Sequence[int]) -> Iterator[list[int]]:
-        """Prompts that may be in a batch: transformers gives all answers of one the same room."""
-        if self._decoder is not None:
-            yield sorted(order, key=lambda i: (len(self._prompts[i]) + rooms[i], self._prompts[i]))
-        else:
-            yield from (list(same) for _, same in groupby(order, key=rooms.__getitem__))
-
-    def known(self, rooms: Mapping[int, int]) -> dict[int, list[int]]:
+    def known(self, places: Sequence[int]) -> dict[int, list[int]]:
         """Whole answers that the losses told, of those of these prompts that have one."""
         if self._begun is None:
             return {}
         found: dict[int, list[int]] = {}
-        for i, room in rooms.items():
+        for i in places:
             begun = self._begun.get(self._prompts[i])
-            if begun is not None and (begun.ended or len(begun.tokens) >= room):
-                found[i] = begun.tokens[:room]
+            if begun is not None and (begun.ended or len(begun.tokens) >= self._rooms[i]):
+                found[i] = begun.tokens[: self._rooms[i]]
         return found
 
-    def answer(self, due: Sequence[int], rooms: Sequence[int]) -> list[list[int]]:
-        """The answers to the prompts at these places, each within its room."""
+    def answers(self, due: Sequence[int], batch_size: int, batch_tokens: int) -> Iterator[dict[int, list[int]]]:
+        """The answers to the prompts at these places, in order of their rooms, some by some."""
         if self._decoder is None:
-            options = {**self._decoding.in_force(), "max_new_tokens": rooms[0]}
-            answers = answer_ids(self._loaded, [self._prompts[i] for i in due], options, self._ends)
-            for i, room, one in zip(due, rooms, answers, strict=True):
+            return self._by_transformers(due, batch_size, batch_tokens)
+        return self._decoded(self._decoder, due, batch_size, batch_tokens)
+
+    def _by_transformers(self, due: Sequence[int], rows: int, tokens: int) -> Iterator[dict[int, list[int]]]:
+        """It gives all answers of a batch the same room."""
+        for room, alike in groupby(due, key=self._rooms.__getitem__):
+            for batch in by_budget(list(alike), [len(ids) + room for ids in self._prompts], rows=rows, tokens=tokens):
+                options = {**self._decoding.in_force(), "max_new_tokens": room}
+                answers = answer_ids(self._loaded, [self._prompts[i] for i in batch], options, self._ends)
                 if self._kept is not None:
-                    self._kept.add(self._prompts[i], room, one)
-            return answers
-        begun = [self._begun.get(self._prompts[i]) if self._begun is not None else None for i in due]
-        said = [list(one.tokens) if one is not None else [] for one in begun]
-        self._decoder.answer([
-            _asked(self._prompts[i], room, one, self._kept, first)
-            for i, room, one, first in zip(due, rooms, said, begun, strict=True)
-        ])  # fmt: skip
-        return said
+                    for i, one in zip(batch, answers, strict=True):
+                        self._kept.add(self._prompts[i], room, one)
+                yield dict(zip(batch, answers, strict=True))
 
+    def _decoded(
+        self, decoder: "Decoder", due: Sequence[int], rows: int, tokens: int
+    ) -> Iterator[dict[int, list[int]]]:
+        """Others join when there is room for as many as are still under way."""
+        rows *= _DECODED_ROWS if self._loaded.device == "cpu" else 1
+        lengths = [len(ids) + room for ids, room in zip(self._prompts, self._rooms, strict=True)]
+        waiting = deque(sorted(due, key=lambda i: (lengths[i], self._prompts[i])))
+        going: dict[int, list[int]] = {}
+        ended: dict[int, list[int]] = {}
+        while waiting or going:
+            longest, more = max((lengths[i] for i in going), default=0), 0
+            while more < len(waiting):
+                count, longest = len(going) + more + 1, max(longest, lengths[waiting[more]])
+                if count > 1 and (count > rows or count * longest > tokens):
+                    break
+                more += 1
+            if more and more >= min(len(going), len(waiting)):
+                decoder.join([self._asked(waiting.popleft(), going, ended) for _ in range(more)])
+            else:
+                decoder.step()
+            if len(ended) > len(going) or not going:
+                yield ended
+                ended.clear()
 
-def _asked(ids: list[int], room: int, said: list[int], kept: KeptAnswers | None, begun: "Begun | None") -> Asked:
-    def end() -> None:
-        if kept is not None:
-            kept.add(ids, room, said)
+    def _asked(self, i: int, going: dict[int, list[int]], ended: dict[int, list[int]]) -> Asked:
+        """It is `going` until it has `ended`."""
+        begun = self._begun.get(self._prompts[i]) if self._begun is not None else None
+        said = going[i] = list(begun.tokens) if begun is not None else []
 
-    return Asked(ids, room, _noted(said), end, begun=begun)
+        def hear(token: int) -> bool:
+            said.append(token)
+            return False
 
+        def end() -> None:
+            ended[i] = going.pop(i)
+            if self._kept is not None:
+                self._kept.add(self._prompts[i], self._rooms[i], said)
 
-def _noted(said: list[int]) -> Callable[[int], bool]:
-    def hear(token: int) -> bool:
-        said.append(token)
-        return False
+        draft = Draft(self._prompts[i], self._drafts[i], said) if self._drafts else None
+        return Asked(self._prompts[i], self._rooms[i], hear, end, begun=begun, draft=draft)
 
-    return hear
+    def _with_end(self, ids: list[int]) -> list[int]:
+        return ids if ids and ids[-1] in self._ends else [*ids, self._ends[0]]
 
 
 def answer_ids(

@@ -8,7 +8,7 @@ from steps.contracts.errors import InputError
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
 from steps.engines.lm.probable import most_probable
-from steps.engines.lm.shapes import BATCH_TOKENS, by_budget
+from steps.engines.lm.shapes import BATCH_TOKENS, CPU_TOKENS, by_budget
 from steps.engines.progress.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def token_losses(
         examples: (input_ids, labels), equal in length; a label is its own input id, or IGNORED. The first token has
             no context and is never counted.
         batch_size: examples per forward pass at most; batches are formed by length.
-        batch_tokens: tokens per forward pass, with padding; a longer example is alone.
+        batch_tokens: tokens per forward pass, with padding, on a CPU at most CPU_TOKENS; a longer example is alone.
         begun: told of the answers in the examples of `spans`: in example i its tokens from spans[i][0] up to
             spans[i][1], all of them counted.
     """
@@ -46,9 +46,10 @@ def token_losses(
     if any(len(ids) != len(labels) for ids, labels in examples):
         raise InputError("input_ids and labels differ in length")
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i][0]), examples[i][0]))
+    tokens = min(batch_tokens, CPU_TOKENS) if loaded.device == "cpu" else batch_tokens
     losses: list[tuple[float, int]] = [(0.0, 0)] * len(examples)
     with Progress("loss", len(examples), "texts") as progress:
-        for batch in by_budget(order, [len(ids) for ids, _ in examples], rows=batch_size, tokens=batch_tokens):
+        for batch in by_budget(order, [len(ids) for ids, _ in examples], rows=batch_size, tokens=tokens):
             answers = {row: spans[i] for row, i in enumerate(batch) if i in spans}
             found = _batch_losses(loaded, [examples[i] for i in batch], begun, answers)
             for i, result in zip(batch, found, strict=True):

@@ -14,6 +14,9 @@ LENGTH_STEP = 32
 # Chosen: tokens of a forward pass of a causal model, with padding: 16 rows of 1,024, or 2 of 8,192.
 BATCH_TOKENS = 16_384
 
+# Measured (make bench-evaluate): tokens of a pass of a causal model on a CPU. Of more the products leave its caches.
+CPU_TOKENS = 2_048
+
 
 def by_width(lengths: Sequence[int], longest: int) -> dict[int, list[int]]:
     """Positions of texts by the width in tokens that they are padded (or cut) to, narrowest first."""

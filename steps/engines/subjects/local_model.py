@@ -1,6 +1,7 @@
 """A model on this machine as a subject: a base, or what was trained from it."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ _ROOM, _SPARE_TOKENS = 1.25, 8
 # of two, so that there are few rooms and full batches.
 _OWN_ROOM, _OWN_SPARE = 4, 64
 # Chosen: answers that are made together, apart and from their prompts alone, to see what one takes.
-_TIMED = 32
+_TIMED = 16
 # Chosen: tokens of a document before and after the cut, at least.
 _SHORTEST = 8
 
@@ -77,6 +78,12 @@ class Inference:
 def _needed(reference: int) -> int:
     """Tokens that an answer needs at least to say what its reference says."""
     return math.ceil(_ROOM * reference) + _SPARE_TOKENS
+
+
+def _drafts(prompts: Sequence[Prompt], answers: Sequence[str]) -> list[list[str]]:
+    """What the answers to these prompts may be: what most of some answers are, and the reference."""
+    common = [text for text, times in Counter(answers).most_common(1) if 2 * times > len(answers)]
+    return [[*common, one.turn or one.reference] for one in prompts]
 
 
 def _last_turn(labels: Sequence[int]) -> tuple[int, int]:
@@ -238,7 +245,7 @@ class LocalModel:
         """
         rooms, lengths, room = self.rooms(prompts, max_new_tokens)
         fits = [i for i, own in enumerate(rooms) if own]
-        said, timed = self._said([prompts[i].text for i in fits], [rooms[i] for i in fits])
+        said, timed = self._said([prompts[i] for i in fits], [rooms[i] for i in fits])
         self._begun = None
         answers: list[str | None] = [None] * len(prompts)
         reasoning: list[str | None] = [None] * len(prompts)
@@ -265,18 +272,19 @@ class LocalModel:
         own = [self._room(n, reference, max_new_tokens, room) for n, reference in zip(lengths, references, strict=True)]
         return own, lengths, room
 
-    def _said(self, prompts: list[str], rooms: list[int]) -> tuple[list[Generated], tuple[int, float, float]]:
+    def _said(self, prompts: list[Prompt], rooms: list[int]) -> tuple[list[Generated], tuple[int, float, float]]:
         """The answers, and of how many of them the seconds and CPU seconds are."""
         exported = self.exported
         watch = Stopwatch()
         if exported is None:
-            alone = nsmallest(_TIMED, range(len(prompts)), key=lambda n: (short_id("timed", prompts[n]), n))
-            said = dict(zip(alone, self._generated(prompts, rooms, alone, None), strict=True))
+            alone = nsmallest(_TIMED, range(len(prompts)), key=lambda n: (short_id("timed", prompts[n].text), n))
+            said = dict(zip(alone, self._generated(prompts, rooms, alone), strict=True))
             timed = sum(not one.at_hand for one in said.values()), watch.seconds, watch.cpu_seconds
             others = [n for n in range(len(prompts)) if n not in said]
-            said |= zip(others, self._generated(prompts, rooms, others, self._begun), strict=True)
+            drafts = _drafts(prompts, [one.text for one in said.values()])
+            said |= zip(others, self._generated(prompts, rooms, others, drafts), strict=True)
             return [said[n] for n in range(len(prompts))], timed
-        found = exported.answers([self._writer.ids(text) for text in prompts], rooms, self._ends, self.kept)
+        found = exported.answers([self._writer.ids(one.text) for one in prompts], rooms, self._ends, self.kept)
         texts = self._loaded.tokenizer.batch_decode([said for said, _ in found], skip_special_tokens=False)
         answers = [
             Generated(text.strip(), cut=len(said) == room, tokens=len(said), at_hand=had)
@@ -285,15 +293,16 @@ class LocalModel:
         return answers, (sum(not one.at_hand for one in answers), watch.seconds, watch.cpu_seconds)
 
     def _generated(
-        self, prompts: list[str], rooms: list[int], which: Sequence[int], begun: BegunAnswers | None
+        self, prompts: list[Prompt], rooms: list[int], which: Sequence[int], drafts: Sequence[Sequence[str]] = ()
     ) -> list[Generated]:
-        """The answers to the prompts at these places."""
+        """The answers to the prompts at these places; `drafts`: as `_drafts`; (): of nothing but the prompts."""
         i = self._inference
         with self._memory():
             return generate(
-                self._loaded, [prompts[n] for n in which], max_new_tokens=[rooms[n] for n in which],
+                self._loaded, [prompts[n].text for n in which], max_new_tokens=[rooms[n] for n in which],
                 batch_size=i.batch_size, batch_tokens=i.batch_tokens, decoding=i.decoding, special=True,
-                kept=self.kept, begun=begun,
+                kept=self.kept, begun=self._begun if drafts else None,
+                drafts=[drafts[n] for n in which] if drafts else (),
             )  # fmt: skip
 
     def have_room(self, prompts: Sequence[Prompt | None], max_new_tokens: int | None) -> list[bool]:
