@@ -3,35 +3,17 @@
 import random
 
 import pytest
-from support.families.models import ARCHITECTURES, tiny_model
 
 from steps.engines.lm.begun import BegunAnswers
 from steps.engines.lm.decoder import Decoder, decodable
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.generate import Generated, answer_ids, generate
-from steps.engines.lm.load import LoadedModel, load
+from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import IGNORED, token_losses
-from steps.engines.lm.threads import torch_threads
 
 ROOM, COUNT = 12, 18
-# Of the families of which some aren't answered by the decoder one stands for them.
-QUICK = ("Llama", "Gemma 3")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(scope="module", params=[pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow])
-                                        for n in ARCHITECTURES])  # fmt: skip
-def model(request, tmp_path_factory) -> LoadedModel:
-    folder = tiny_model(
-        request.param, tmp_path_factory.mktemp("begun"), tie_word_embeddings=False, initializer_range=0.5
-    )
-    return load(folder, device="cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def asked(loaded: LoadedModel) -> tuple[list[str], list[list[int]]]:

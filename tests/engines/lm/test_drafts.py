@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable
 
 import pytest
-from support.families.models import ARCHITECTURES, tiny_model
 
 from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoder import Decoder, decodable
@@ -12,26 +11,10 @@ from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.draft import Draft
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.generate import generate, token_ids
-from steps.engines.lm.load import LoadedModel, load
-from steps.engines.lm.threads import torch_threads
+from steps.engines.lm.load import LoadedModel
 
 ROOM, COUNT = 24, 26
-QUICK = ("Llama",)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(scope="module", params=[pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow])
-                                        for n in ARCHITECTURES])  # fmt: skip
-def model(request, tmp_path_factory) -> LoadedModel:
-    folder = tiny_model(
-        request.param, tmp_path_factory.mktemp("drafts"), tie_word_embeddings=False, initializer_range=0.5
-    )
-    return load(folder, device="cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def asked(loaded: LoadedModel) -> list[list[int]]:
