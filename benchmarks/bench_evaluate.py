@@ -2,7 +2,8 @@
 CPU seconds.
 
 Before: losses in batches, every position through the head; answers by transformers' `generate`, in batches of equal
-room, nothing known of them. Both in one process, one thread, in turns; losses and answers must be equal.
+room, nothing known of them. Both in one process, one thread, in turns; answers must be equal, and losses within 1e-5 of
+each other, since other shapes are computed.
 
 The rows are the quickstart's mails, the models its base of a million weights and a Llama of 20 million random ones, in
 batches of the quickstart's 64 rows and of 16, the default; each as it is (`base`: next to nothing of what it says is
@@ -13,6 +14,7 @@ behind eight solved ones in front of each (few-shot).
 import argparse
 import contextlib
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -45,7 +47,7 @@ from steps.engines.subjects.subject import Prompt
 WANTED = 3.0
 SHOTS = 8
 # Mails that are asked, and rows of a pass: the quickstart's, and the default.
-ROWS = {"toy": 402, "random": 402}
+ROWS = {"toy": 402, "random": 128}
 BATCHES = {"toy": 64, "random": 16}
 # Of tuning: steps of 16 rows, and the learning rate.
 TUNING = {"toy": (150, 1e-3), "random": (40, 1e-3)}
@@ -152,14 +154,17 @@ def compared(
     pairs = list(zip(found[True], found[False], strict=True))
     unequal = sum(x != y for now, old in pairs for x, y in zip(now.answers, old.answers, strict=True))
     right = sum(a == p.reference for a, p in zip(found[True][0].answers, prompts, strict=True))
+    unequal += sum(
+        not math.isclose(x[0], y[0], rel_tol=1e-5) or x[1] != y[1]
+        for now, old in pairs for x, y in zip(now.losses, old.losses, strict=True) if x and y
+    )  # fmt: skip
     figures = {
         "ours_s": round(statistics.median(one.seconds for one in found[True]), 2),
         "before_s": round(statistics.median(one.seconds for one in found[False]), 2),
         "times": round(statistics.median(old.seconds / now.seconds for now, old in pairs), 2),
         "losses_s": round(statistics.median(one.losses_seconds for one in found[True]), 2),
         "losses_before_s": round(statistics.median(one.losses_seconds for one in found[False]), 2),
-        "unequal": unequal + sum(now.losses != old.losses for now, old in pairs),
-        "right": round(right / len(prompts), 3), "tokens": found[True][0].tokens,
+        "unequal": unequal, "right": round(right / len(prompts), 3), "tokens": found[True][0].tokens,
     }  # fmt: skip
     print(f"{name}, {len(prompts)} rows: {figures}", flush=True)
     return {f"{name}_{key}": value for key, value in figures.items()}

@@ -69,11 +69,12 @@ def repaid(
     for name in sorted(local):
         saved = _each(usages[name]) - _each(own)
         if saved > 0:
-            said.append(f"{name} {training / saved:,.0f} (an answer of it takes {1_000 * saved:.1f} ms more)")
+            said.append(
+                f"against {name} after {training / saved:,.0f} answers, each of which takes it {1_000 * saved:.1f} ms more"
+            )
         else:
-            said.append(f"{name} never: its answers take no longer")
-    return (f"Training took {duration(training)} of CPU. In computing it is repaid after so many answers, against "
-            f"{'; '.join(said)}.",)  # fmt: skip
+            said.append(f"against {name} never, whose answers take no longer")
+    return (f"Training took {duration(training)} of CPU. Shorter prompts repay it {'; '.join(said)}.",)  # fmt: skip
 
 
 def _each(usage: Usage) -> float:
