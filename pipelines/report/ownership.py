@@ -69,11 +69,10 @@ def repaid(
     for name in sorted(local):
         saved = _each(usages[name]) - _each(own)
         if saved > 0:
-            said.append(
-                f"against {name} after {training / saved:,.0f} answers, each of which takes it {1_000 * saved:.1f} ms more"
-            )
+            when = f"after {training / saved:,.0f} answers, each of which takes it {1_000 * saved:.1f} ms more"
         else:
-            said.append(f"against {name} never, whose answers take no longer")
+            when = "never, whose answers take no longer"
+        said.append(f"against {name} {when}")
     return (f"Training took {duration(training)} of CPU. Shorter prompts repay it {'; '.join(said)}.",)  # fmt: skip
 
 
