@@ -139,13 +139,15 @@ def evaluated(model: LocalModel, rows: Sequence[Row], prompts: Sequence[Prompt],
 
 
 def compared(
-    name: str, model: LocalModel, rows: Sequence[Row], rounds: int, shots: Sequence[Row] | None
+    name: str, model: LocalModel, rows: Sequence[Row], rounds: int, shots: Sequence[Row] | None, own: int = 0
 ) -> dict[str, float]:
     """Seconds of both ways, how many times faster ours is, and how many answers and losses aren't equal. `shots`: what
-    is solved in front of each prompt, without losses; None: losses too.
+    is solved in front of each prompt, without losses, or so many of its `own`; None: losses too.
     """
-    before = "".join(f"{p.text}{p.turn or p.reference}\n" for p in model.prompts(shots or []).prompts if p)
-    prompts = [Prompt(before + p.text, p.reference, p.turn) for p in model.prompts(rows).prompts if p]
+    solved = [f"{p.text}{p.turn or p.reference}\n" for p in model.prompts(shots or []).prompts if p]
+    asked = [p for p in model.prompts(rows).prompts if p]
+    before = ["".join(solved[n * own : (n + 1) * own] if own else solved) for n in range(len(asked))]
+    prompts = [Prompt(shown + p.text, p.reference, p.turn) for shown, p in zip(before, asked, strict=True)]
     found: dict[bool, list[Measured]] = {True: [], False: []}
     for turn in range(rounds):
         for ours in (True, False) if turn % 2 else (False, True):
@@ -201,6 +203,7 @@ def measured(name: str, path: Path, count: int, rounds: int) -> dict[str, float]
     asked, shown, others = rows[:count], rows[count : count + SHOTS], rows[count + SHOTS :]
     figures = compared(f"{name}_base", model, asked, rounds, None)
     figures |= compared(f"{name}_bare", model, asked, rounds, [])
+    figures |= compared(f"{name}_two_shots", model, asked, rounds, others[: 2 * len(asked)], own=2)
     figures |= compared(f"{name}_few_shot", model, asked[: count // 4], rounds, shown)
     tune(model, others, *TUNING[name])
     return figures | compared(f"{name}_tuned", model, asked, rounds, None)

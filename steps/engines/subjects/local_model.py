@@ -404,7 +404,7 @@ class LocalModel:
             return ()
         return () if missing(row, found, self._template) else tuple(tokenize(tokenizer, r) for r in found.texts)
 
-    @property
+    @cached_property
     def _window(self) -> int:
         """Tokens that prompt and answer may have; a model that names no context length gets its tokenizer's."""
         declared = context_length(self._loaded.model.config.to_dict())
