@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from steps.contracts.errors import ConfigError
 from steps.contracts.reports import Table
-from steps.engines.lm.loss import LOGITS_BYTES
-from steps.engines.lm.shapes import BATCH_TOKENS
+from steps.engines.lm.shapes import BATCH_TOKENS, LOGITS_BYTES
 from steps.train.asked import asked_dtype
 from steps.train.config import TrainConfig
 from steps.train.objectives.registry import objective_of

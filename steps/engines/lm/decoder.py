@@ -22,9 +22,8 @@ from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
-from steps.engines.lm.loss import LOGITS_BYTES
 from steps.engines.lm.probable import most_probable
-from steps.engines.lm.shapes import CPU_TOKENS, by_budget
+from steps.engines.lm.shapes import CPU_TOKENS, LOGITS_BYTES, by_budget
 
 # Chosen: columns of keys and values that are made room for at once.
 _SPARE = 64

@@ -8,7 +8,7 @@ from steps.contracts.errors import InputError
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
 from steps.engines.lm.probable import most_probable
-from steps.engines.lm.shapes import BATCH_TOKENS, CPU_TOKENS, by_budget
+from steps.engines.lm.shapes import BATCH_TOKENS, CPU_TOKENS, LOGITS_BYTES, by_budget
 from steps.engines.progress.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from steps.engines.lm.begun import BegunAnswers
 
 IGNORED = -100  # label of a token that is not counted (the convention of torch's cross entropy)
-# Chosen: float32 logits of at most so many bytes exist at once (of 523 positions at Llama 3's vocabulary), and twice as
-# much for their cross entropy.
-LOGITS_BYTES = 2**28
 
 
 def token_losses(

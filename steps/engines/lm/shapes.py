@@ -16,6 +16,9 @@ BATCH_TOKENS = 16_384
 
 # Measured (make bench-evaluate): tokens of a pass of a causal model on a CPU. Of more the products leave its caches.
 CPU_TOKENS = 2_048
+# Chosen: float32 logits of at most so many bytes exist at once (of 523 positions at Llama 3's vocabulary), and twice as
+# much for their cross entropy.
+LOGITS_BYTES = 2**28
 
 
 def by_width(lengths: Sequence[int], longest: int) -> dict[int, list[int]]:
