@@ -69,11 +69,11 @@ def repaid(
     for name in sorted(local):
         saved = _each(usages[name]) - _each(own)
         if saved > 0:
-            when = f"after {training / saved:,.0f} answers, each of which takes it {1_000 * saved:.1f} ms more"
+            after = f"after {training / saved:,.0f} answers, each of which takes it {1_000 * saved:.1f} ms more"
+            said.append(f"against {name} {after}")
         else:
-            when = "never, whose answers take no longer"
-        said.append(f"against {name} {when}")
-    return (f"Training took {duration(training)} of CPU. Shorter prompts repay it {'; '.join(said)}.",)  # fmt: skip
+            said.append(f"never against {name}, whose answers take no longer")
+    return (f"Training took {duration(training)} of CPU, which is repaid {'; '.join(said)}.",)  # fmt: skip
 
 
 def _each(usage: Usage) -> float:

@@ -139,6 +139,7 @@ class Decoder:
         """Have them follow their drafts as far as they do; those that go on then."""
         left: list[_Rows] = []
         while rows is not None:
+            rows = rows.dense()
             follows = self._foreseen(rows)
             others = [i for i in rows.going if i not in set(follows)]
             if len(others) > _OTHERS * len(rows.going):
@@ -197,12 +198,6 @@ class Decoder:
         others = [i for i in rows.going if i not in set(follows)]
         rest = [rows.of(others)] if others else []
         return _Rows.together([*rest, *self._tried(rows.of(follows) if others else rows)])
-
-    def answer(self, asked: Sequence[Asked]) -> None:
-        """Answer these together, to the end of each."""
-        self.join(asked)
-        while self.rows:
-            self.step()
 
     def _begun(
         self, prompts: Sequence[list[int]], prefix: "_Rows | None" = None, scored: int = 1
@@ -344,6 +339,15 @@ class _Layer(DynamicLayer):
         new.keys, new.values = (one[:, :, :length] for one in new._all)
         return new
 
+    def at(self, columns: Tensor) -> Self:
+        """Of each row these columns, [rows, columns]."""
+        new = type(self)()
+        keys, values = (
+            s.gather(2, columns[:, None, :, None].expand(-1, s.shape[1], -1, s.shape[3])) for s in self.states
+        )
+        new.hold((keys, values), columns.shape[1] + _SPARE)
+        return new
+
     @classmethod
     def together(cls, states: Sequence[tuple[Tensor, Tensor]], width: int) -> Self:
         """Of all rows of several, the last columns in one."""
@@ -411,6 +415,15 @@ class _Rows:
             [layer.of(rows) for layer in self.layers], self.mask[rows], self.positions[rows], self.tokens[rows],
             [self.asked[i] for i in kept], [self.said[i] for i in kept],
         )  # fmt: skip
+
+    def dense(self) -> Self:
+        """The same rows in not many more columns than their tokens need: those of refused ones are dropped."""
+        width = int(self.mask.sum(1).max())
+        if self.width - width <= _SPARE:
+            return self
+        columns = self.mask.argsort(dim=1, stable=True)[:, -width:]
+        self.layers, self.mask = [layer.at(columns) for layer in self.layers], self.mask.gather(1, columns)
+        return self
 
     def beyond(self, last: Tensor) -> Tensor:
         """The next positions after these; of those that have ended none: a model has only so many."""

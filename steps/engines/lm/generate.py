@@ -176,7 +176,7 @@ class _Answering:
             else:
                 decoder.step()
             if len(ended) > len(going) or not going:
-                yield ended
+                yield dict(ended)
                 ended.clear()
 
     def _asked(self, i: int, going: dict[int, list[int]], ended: dict[int, list[int]]) -> Asked:

@@ -4,7 +4,9 @@ import random
 from collections.abc import Callable
 
 import pytest
+from support.answering import answer_all
 
+from steps.engines.lm import decoder as decoder_module
 from steps.engines.lm.asked import Asked
 from steps.engines.lm.decoder import Decoder, decodable
 from steps.engines.lm.decoding import DecodingConfig
@@ -50,7 +52,7 @@ def answers(model: LoadedModel, prompts: list[list[int]], texts: list[list[list[
     decoder = Decoder(model, stop_ids(model))
     said: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(prompts), at_once):
-        decoder.answer([
+        answer_all(decoder, [
             Asked(prompts[i], ROOM, _noted(said[i]), draft=Draft(prompts[i], texts[i]) if texts else None)
             for i in range(start, min(start + at_once, len(prompts)))
         ])  # fmt: skip
@@ -62,10 +64,12 @@ def _noted(said: list[int]) -> Callable[[int], bool]:
 
 
 @pytest.mark.parametrize("at_once", [1, 7, COUNT])
-def test_answers_are_those_without_drafts(model, monkeypatch, at_once) -> None:
+@pytest.mark.parametrize("spare", [64, 2])
+def test_answers_are_those_without_drafts(model, monkeypatch, at_once, spare) -> None:
     if not decodable(model, DecodingConfig()):
         pytest.skip("transformers' generate answers")
     prompts, rng = asked(model), random.Random(5)
+    monkeypatch.setattr(decoder_module, "_SPARE", spare)
     widths = passes(monkeypatch)
     expected = answers(model, prompts, None, at_once)
     plain = len(widths)
@@ -79,6 +83,20 @@ def test_answers_are_those_without_drafts(model, monkeypatch, at_once) -> None:
     widths.clear()
     assert answers(model, prompts, [[one] for one in expected], at_once) == expected
     assert len(widths) < plain / 2, "what is drafted well takes few passes"
+
+
+def test_refused_drafts_dont_fill_the_memory(model, monkeypatch) -> None:
+    if not decodable(model, DecodingConfig()):
+        pytest.skip("transformers' generate answers")
+    prompts = asked(model)
+    expected = answers(model, prompts, None, COUNT)
+    monkeypatch.setattr(decoder_module, "_SPARE", 4)
+    monkeypatch.setattr(Draft, "ahead", lambda self, most, hopes: [7, 8, 9][:most])
+    forward, columns = Decoder._forward, []
+    spied = lambda self, ids, mask, *rest: columns.append(mask.shape[1]) or forward(self, ids, mask, *rest)  # noqa: E731
+    monkeypatch.setattr(Decoder, "_forward", spied)
+    assert answers(model, prompts, [[] for _ in prompts], COUNT) == expected
+    assert max(columns) <= max(map(len, prompts)) + ROOM + 4 + 4
 
 
 def test_evaluations_give_drafts_as_text(model) -> None:

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from support.answering import answer_all
 from support.families.models import ARCHITECTURES, tiny_model
 
 from steps.engines.lm.asked import Asked
@@ -67,7 +68,7 @@ def test_each_architecture_is_decoded_as_transformers_does_or_left_to_it(named):
     assert len({len(one) for one in expected}) > 1, "they must end at different times for this test to say anything"
     said: list[list[int]] = [[] for _ in prompts]
     ended: list[int] = []
-    Decoder(loaded, ends).answer(asked_of(prompts, [16] * 9, said, ended))
+    answer_all(Decoder(loaded, ends), asked_of(prompts, [16] * 9, said, ended))
     assert said == expected and sorted(ended) == list(range(9))
 
 
@@ -109,7 +110,7 @@ def test_what_all_prompts_begin_with_is_computed_once(llama, monkeypatch):
     said: list[list[int]] = [[] for _ in prompts]
     decoder = Decoder(llama, [1], prefix)
     for half in (slice(4), slice(4, 8)):
-        decoder.answer(asked_of(prompts[half], [6] * 4, said[half], []))
+        answer_all(decoder, asked_of(prompts[half], [6] * 4, said[half], []))
     assert said == by_transformers(llama, prompts, 6, [1])
     assert sum(read) < 70 + 8 * 20 + 8 * 6
 
@@ -131,7 +132,7 @@ def test_a_row_chooses_its_tokens_itself_and_has_enough_when_it_says_so(llama):
         Asked(prompts[0], 5, lambda t: bool(heard[0].append(t))),
         Asked(prompts[1], 5, lambda t: heard[1].append(t) or len(heard[1]) == 3, choose=least),
     ]
-    Decoder(llama, [1]).answer(asked)
+    answer_all(Decoder(llama, [1]), asked)
     assert heard[0] == expected and len(heard[1]) == 3
     with torch.no_grad():
         assert heard[1][0] == int(llama.model(torch.tensor([prompts[1]])).logits[0, -1].argmin())

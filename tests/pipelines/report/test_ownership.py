@@ -61,7 +61,7 @@ def test_training_is_repaid_by_shorter_prompts_or_never() -> None:
     costs = [training(120.0)]
     # 120 s of training, 80 - 20 ms of each answer.
     (said,) = repaid(run(PROMPTED), evals, costs, "tuned", ["prompted", "quick", "gone"])
-    assert "prompted after 2,000 answers, each of which takes it 60.0 ms more" in said and "quick never" in said
+    assert "prompted after 2,000 answers, each of which takes it 60.0 ms more" in said and "never against quick" in said
     assert repaid(run(PROMPTED), evals, [], "tuned", ["prompted"]) == ()
     hosted = [*evals, evaluated("hosted", 0.1, 90, cost=0.5)]
     assert repaid(run(HOSTED), hosted, costs, "tuned", ["hosted"]) == ()
