@@ -142,10 +142,12 @@ class Decoder:
             rows = rows.dense()
             follows = self._foreseen(rows)
             others = [i for i in rows.going if i not in set(follows)]
+            if not follows:
+                return [*left, rows]
             if len(others) > _OTHERS * len(rows.going):
-                left.append(rows.of(others) if follows else rows)
-                rows = rows.of(follows) if follows else None
-            rows = self._followed(rows) if rows is not None else None
+                rows, rest = rows.parted(follows)
+                left.append(rest.of(rest.going))
+            rows = self._followed(rows)
         return left
 
     def _foreseen(self, rows: "_Rows") -> list[int]:
@@ -195,9 +197,10 @@ class Decoder:
         follows = self._foreseen(rows)
         if len(follows) < max(1, _FOLLOW * len(rows.going)):
             return rows
-        others = [i for i in rows.going if i not in set(follows)]
-        rest = [rows.of(others)] if others else []
-        return _Rows.together([*rest, *self._tried(rows.of(follows) if others else rows)])
+        if len(follows) == len(rows.going):
+            return _Rows.together(self._tried(rows))
+        ahead, rest = rows.parted(follows)
+        return _Rows.together([rest.of(rest.going), *self._tried(ahead)])
 
     def _begun(
         self, prompts: Sequence[list[int]], prefix: "_Rows | None" = None, scored: int = 1
@@ -331,11 +334,17 @@ class _Layer(DynamicLayer):
         self._all = _copied(keys, room, rows or len(keys)), _copied(values, room, rows or len(keys))
         self.keys, self.values = (one[:, :, : keys.shape[-2]] for one in self._all)
 
-    def of(self, rows: Tensor) -> Self:
-        """Those of these rows."""
+    def move(self, to: Tensor, source: Tensor) -> None:
+        """Write the rows at `source` over those at `to`."""
+        with torch.inference_mode():
+            for one in self.states:
+                one[to] = one[source]
+
+    def of(self, rows: slice) -> Self:
+        """These rows, in the same memory unless that is twice as large as they are."""
         length, new = self.keys.shape[-2], type(self)()
         new.dtype, new.device, new.is_initialized = self.dtype, self.device, True
-        new._all = self._all[0][rows], self._all[1][rows]
+        new._all = _unburdened(self._all[0][rows]), _unburdened(self._all[1][rows])
         new.keys, new.values = (one[:, :, :length] for one in new._all)
         return new
 
@@ -374,6 +383,11 @@ def _gathered(parts: Sequence[Tensor], room: int, width: int) -> Tensor:
     return new
 
 
+def _unburdened(part: Tensor) -> Tensor:
+    """The same, copied where it holds twice its memory or more."""
+    return part.clone() if 2 * part.nbytes <= part.untyped_storage().nbytes() else part
+
+
 def _copied(states: Tensor, room: int, rows: int) -> Tensor:
     new = states.new_empty((rows, states.shape[1], room, states.shape[3]))
     new[:, :, : states.shape[-2]] = states
@@ -409,11 +423,34 @@ class _Rows:
         return [i for i, said in enumerate(self.said) if said != _ENDED]
 
     def of(self, kept: list[int]) -> Self:
-        """These rows."""
-        rows = torch.tensor(kept, device=self.mask.device)
+        """These rows, in the memory of these here, which are of no use any more."""
+        order = self._moved(kept, both=False)
+        return self._at(order[: len(kept)], slice(len(kept)))
+
+    def parted(self, first: list[int]) -> tuple[Self, Self]:
+        """These rows, and the others; as `of`."""
+        order, count = self._moved(first, both=True), len(first)
+        return self._at(order[:count], slice(count)), self._at(order[count:], slice(count, None))
+
+    def _moved(self, first: list[int], both: bool) -> list[int]:
+        """Have the layers begin with these rows, `both`: and go on with the others; which each of theirs is now."""
+        count, wanted = len(first), set(first)
+        behind = [i for i in first if i >= count]
+        order = list(range(len(self.asked)))
+        for hole, i in zip((i for i in range(count) if i not in wanted), behind, strict=True):
+            order[hole], order[i] = i, hole
+        to = [i for i, source in enumerate(order) if source != i and (both or i < count)]
+        if to:
+            places = torch.tensor([to, [order[i] for i in to]], device=self.mask.device)
+            for layer in self.layers:
+                layer.move(places[0], places[1])
+        return order
+
+    def _at(self, places: list[int], of_layers: slice) -> Self:
+        rows = torch.tensor(places, dtype=torch.long, device=self.mask.device)
         return type(self)(
-            [layer.of(rows) for layer in self.layers], self.mask[rows], self.positions[rows], self.tokens[rows],
-            [self.asked[i] for i in kept], [self.said[i] for i in kept],
+            [layer.of(of_layers) for layer in self.layers], self.mask[rows], self.positions[rows], self.tokens[rows],
+            [self.asked[i] for i in places], [self.said[i] for i in places],
         )  # fmt: skip
 
     def dense(self) -> Self:
