@@ -1,6 +1,6 @@
 """Negative log-likelihood of given tokens, summed per example."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -118,22 +118,41 @@ def _logits(
     if body is core or (ids.numel() * position_bytes <= LOGITS_BYTES and not few):
         yield model(**read, use_cache=cache is not None).logits[:, :-1][counted], labels
         return
-    out = body(**read, use_cache=cache is not None)
-    hidden = out.last_hidden_state[:, :-1][counted]
     size = max(1, LOGITS_BYTES // position_bytes)
-    for start in range(0, len(hidden), size):
-        with _standing_in(body, out, hidden[start : start + size]):
-            # The model's own forward goes on from there: families scale and cap their logits each in their way.
-            logits = core(input_ids=ids[:1, :1], use_cache=False).logits[0]
+    decode, below = body.forward, list[Any]()
+
+    def keep(*args: Any, **kwargs: Any) -> Any:
+        out = decode(*args, **kwargs)
+        below.extend((out, out.last_hidden_state[:, :-1][counted]))
+        return _with_states(out, below[1][:size])
+
+    # The whole model is asked, never what lies below its head: of one that is spread over processes nothing else runs.
+    with _standing_in(body, keep):
+        logits = model(**read, use_cache=cache is not None).logits[0]
+    yield logits, labels[:size]
+    out, hidden = below
+    for start in range(size, len(hidden), size):
+        said = _with_states(out, hidden[start : start + size])
+        with _standing_in(body, lambda *_, said=said, **__: said):
+            logits = model(input_ids=ids[:1, :1], use_cache=False).logits[0]
         yield logits, labels[start : start + size]
 
 
+def _with_states(out: Any, hidden: "torch.Tensor") -> Any:
+    """What a decoder said, with these last hidden states, (n, width of the model), of one text."""
+    return type(out)(**{**out, "last_hidden_state": hidden[None]})
+
+
 @contextmanager
-def _standing_in(body: Any, out: Any, hidden: "torch.Tensor") -> Iterator[None]:
-    """The decoder below the head says these hidden states (n, width of the model), whatever it is given."""
-    said = type(out)(**{**out, "last_hidden_state": hidden[None]})
-    body.forward = lambda *_, **__: said
+def _standing_in(body: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """The decoder below the head says this. Families scale and cap their logits each in their way: their own code goes
+    on from there.
+    """
+    own = vars(body).get("forward")
+    body.forward = forward
     try:
         yield
     finally:
         del body.forward
+        if own is not None:
+            body.forward = own

@@ -126,6 +126,24 @@ def test_an_adapter_beside_the_weights_predicts_in_pieces_too(loaded: LoadedMode
     assert [x for x, _ in found] == pytest.approx([x for x, _ in expected], rel=1e-4)
 
 
+@pytest.mark.parametrize("pieces", [False, True])
+def test_nothing_below_the_whole_model_is_asked_by_itself(loaded: LoadedModel, monkeypatch, pieces: bool) -> None:
+    """Of a model that is spread over processes (FSDP) only the root may be."""
+    if pieces:
+        monkeypatch.setattr(loss, "LOGITS_BYTES", 4 * VOCABULARY * 7)
+    model, depth, asked = loaded.model, [0], []
+    hooks = [
+        model.register_forward_pre_hook(lambda *_: depth.append(1)),
+        model.register_forward_hook(lambda *_: depth.append(-1)),
+        model.base_model.register_forward_pre_hook(lambda *_: asked.append(sum(depth))),
+    ]
+    token_losses(loaded, examples(17), batch_size=5)
+    for hook in hooks:
+        hook.remove()
+    assert len(asked) > 1 and set(asked) == {1}
+    assert "forward" not in vars(model.base_model)
+
+
 def test_one_long_example_is_alone_and_widens_no_other() -> None:
     lengths = [3, 4, 5, 5, 6, 90, 200]
     assert list(by_budget(range(7), lengths, rows=4, tokens=20)) == [[0, 1, 2, 3], [4], [5], [6]]
