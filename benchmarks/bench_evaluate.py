@@ -7,8 +7,9 @@ each other, since other shapes are computed.
 
 The rows are the quickstart's mails, the models its base of a million weights and a Llama of 20 million random ones, in
 batches of the quickstart's 64 rows and of 16, the default; each as it is (`base`: next to nothing of what it says is
-right), and after a few steps on other mails (`tuned`). Then the answers alone, without losses, to the bare prompts and
-behind eight solved ones in front of each (few-shot).
+right), and after a few steps on other mails (`tuned`). Then a quarter of them behind one system prompt that shows eight
+solved mails; and the answers alone, without losses, to the bare prompts and behind solved ones in front of each
+(few-shot): two of its own, and the same eight.
 """
 
 import argparse
@@ -65,6 +66,12 @@ def mails() -> list[Row]:
                 told = [message(role, text) for role, text in turns]
                 found.append(make_row(kind="conversation", source="mails", locator=str(number), raw=b"", messages=told))
     return found
+
+
+def told(rows: Sequence[Row], shown: Sequence[Row]) -> list[Row]:
+    """The rows behind a system prompt that shows how it is done."""
+    solved = "\n\n".join(f"{m['content']}" for row in shown for m in row["messages"])
+    return [{**row, "messages": [message("system", solved), *row["messages"]]} for row in rows]
 
 
 def losses_before(
@@ -205,6 +212,7 @@ def measured(name: str, path: Path, count: int, rounds: int) -> dict[str, float]
     figures |= compared(f"{name}_bare", model, asked, rounds, [])
     figures |= compared(f"{name}_two_shots", model, asked, rounds, others[: 2 * len(asked)], own=2)
     figures |= compared(f"{name}_few_shot", model, asked[: count // 4], rounds, shown)
+    figures |= compared(f"{name}_system", model, told(asked[: count // 4], shown), rounds, None)
     tune(model, others, *TUNING[name])
     return figures | compared(f"{name}_tuned", model, asked, rounds, None)
 

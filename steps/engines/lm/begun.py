@@ -23,7 +23,7 @@ class BegunAnswers:
     """What losses told of answers, by prompt. `ends`: tokens that end an answer."""
 
     def __init__(self, loaded: LoadedModel, ends: Sequence[int], held_bytes: int = HELD_BYTES) -> None:
-        from steps.engines.lm.decoder import decodable
+        from steps.engines.lm.states import decodable
 
         self.holds = loaded.device == "cpu" and decodable(loaded, DecodingConfig())
         self._ends, self._left = frozenset(ends), held_bytes

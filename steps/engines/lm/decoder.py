@@ -5,29 +5,24 @@ each new token; rows that have ended are computed no more; what all prompts begi
 those of transformers' greedy `generate`.
 """
 
-import inspect
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
-from transformers.generation.utils import GenerationMixin
+from transformers.cache_utils import Cache
 
 from steps.engines.lm.asked import Asked
-from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
 from steps.engines.lm.probable import most_probable
 from steps.engines.lm.shapes import CPU_TOKENS, LOGITS_BYTES, by_budget
+from steps.engines.lm.states import SPARE, Layer, new_layers, read_prefix, spread
 
-# Chosen: columns of keys and values that are made room for at once.
-_SPARE = 64
-# Chosen: rows leave when no more than such a share goes on: to leave is to copy the keys and values of the others.
+# Chosen: rows leave when no more than such a share goes on: others' keys and values are copied into their place.
 _GOING = 0.875
 _ENDED = -1
 # Chosen: tokens of a draft that are read at once. Of so many that were read a share must have been taken: to read a
@@ -38,33 +33,6 @@ _FEW = 8
 # Chosen: such a share of the rows must be foreseen for them to go ahead of the others, and such a share not for them to
 # be left behind: to part rows is to copy the keys and values of all.
 _FOLLOW, _OTHERS = 0.25, 0.25
-# Chosen: tokens that all prompts begin with from which on computing them once is worth a pass of its own.
-SHORTEST_PREFIX = 32
-
-
-def decodable(loaded: LoadedModel, decoding: DecodingConfig) -> bool:
-    """Whether its rows can be answered here: greedily, by a model all of whose layers keep all keys and values, and
-    whose prompts need no preparation of its own. Others are left to transformers' `generate`.
-    """
-    core = core_of(loaded.model)
-    if not isinstance(core, PreTrainedModel):
-        return False
-    taken = inspect.signature(core.forward).parameters
-    return (
-        decoding == DecodingConfig()
-        and type(core).prepare_inputs_for_generation is GenerationMixin.prepare_inputs_for_generation
-        and not core.config.is_encoder_decoder
-        and {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"} <= set(taken)
-        and {type(layer) for layer in DynamicCache(config=core.config).layers} == {DynamicLayer}
-    )
-
-
-def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
-    """The tokens that all of several prompts begin with, of each at least one left; empty: too few to be worth it."""
-    first, last = min(prompts), max(prompts)
-    most = min(map(len, prompts)) - 1
-    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), most)
-    return first[: min(length, most)] if len(prompts) > 1 and min(length, most) >= SHORTEST_PREFIX else []
 
 
 class Decoder:
@@ -79,9 +47,8 @@ class Decoder:
         self._loaded, self._ends = loaded, frozenset(ends)
         self._under_way: _Rows | None = None
         self._worth = defaultdict[int, _Worth](_Worth)
-        self._prefix: _Rows | None = None
-        if prefix:
-            self._prefix = self._begun([list(prefix)])[0]
+        self._prefix = read_prefix(loaded, prefix) if prefix else []
+        self._skipped = len(prefix)
 
     @property
     def rows(self) -> int:
@@ -114,11 +81,10 @@ class Decoder:
 
     def _read(self, asked: list[Asked]) -> "_Rows | None":
         """Those that go on after their first tokens."""
-        skipped = 0 if self._prefix is None else self._prefix.width
         said = list(map(_begun_tokens, asked))
         drafts = self._drafts(asked, said)
-        texts = [_said_before(one)[skipped:] + draft for one, draft in zip(asked, drafts, strict=True)]
-        rows, logits = self._begun(texts, self._prefix, 1 + max(map(len, drafts)))
+        texts = [_said_before(one)[self._skipped :] + draft for one, draft in zip(asked, drafts, strict=True)]
+        rows, logits = self._begun(texts, 1 + max(map(len, drafts)))
         rows.asked, rows.said = asked, said
         return self._heard(rows, logits, drafts)
 
@@ -171,7 +137,7 @@ class Decoder:
         begun = [one.begun for one in asked if one.begun is not None]
         lengths = [one.states[0][0].shape[1] for one in begun]
         layers = [
-            _Layer.together([(keys[None], values[None]) for keys, values in of_rows], max(lengths))
+            Layer.together([(keys[None], values[None]) for keys, values in of_rows], max(lengths))
             for of_rows in zip(*(one.states for one in begun), strict=True)
         ]
         device = self._loaded.device
@@ -202,28 +168,21 @@ class Decoder:
         ahead, rest = rows.parted(follows)
         return _Rows.together([rest.of(rest.going), *self._tried(ahead)])
 
-    def _begun(
-        self, prompts: Sequence[list[int]], prefix: "_Rows | None" = None, scored: int = 1
-    ) -> "tuple[_Rows, Tensor]":
-        """Left-padded rows whose prompts have been read, and the scores of what follows their last `scored` tokens.
-        [rows, scored, vocabulary]
+    def _begun(self, prompts: Sequence[list[int]], scored: int) -> "tuple[_Rows, Tensor]":
+        """Left-padded rows whose prompts, what is behind the prefix of them, have been read, and the scores of what
+        follows their last `scored` tokens. [rows, scored, vocabulary]
         """
-        device, width = self._loaded.device, max(map(len, prompts))
+        device, width, before = self._loaded.device, max(map(len, prompts)), self._skipped
         # Which token pads is of no matter: it is masked, and every vocabulary has the first one.
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=device)
         own = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-        layers = [_Layer() for _ in DynamicCache(config=core_of(self._loaded.model).config).layers]
-        mask, before = own, 0
-        if prefix is not None:
-            before = prefix.width
-            mask = torch.cat([own.new_ones((len(prompts), before)), own], 1)
-            for layer, there in zip(layers, prefix.layers, strict=True):
-                layer.hold(there.states, before + width + _SPARE, len(prompts))
+        mask = torch.cat([own.new_ones((len(prompts), before)), own], 1)
+        layers = spread(self._prefix, len(prompts), before + width + SPARE) if before else new_layers(self._loaded)
         positions = (own.cumsum(1) - 1).clamp(min=0) + before
         logits = self._forward(ids, mask, positions, layers, min(scored, width))
         return _Rows(layers, mask, positions[:, -1:] + 1), logits
 
-    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, layers: "list[_Layer]", scored: int = 1) -> Tensor:
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, layers: "list[Layer]", scored: int = 1) -> Tensor:
         """Scores of what follows the last `scored` of `ids` [rows, tokens], after what the layers hold.
         [rows, scored, vocabulary]
         """
@@ -302,98 +261,6 @@ def _said_before(one: Asked) -> list[int]:
     return [*one.ids, *one.begun.tokens] if one.begun else one.ids
 
 
-class _Layer(DynamicLayer):
-    """Keys and values of a layer, [rows, heads, tokens, width of a head], in memory that is larger than they are."""
-
-    keys: Tensor
-    values: Tensor
-    _all: tuple[Tensor, Tensor]
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write those of new tokens behind the others; returns all."""
-        if not self.is_initialized:
-            self.hold((key_states[:, :, :0], value_states[:, :, :0]), key_states.shape[-2] + _SPARE)
-        before = self.keys.shape[-2]
-        after = before + key_states.shape[-2]
-        if after > self._all[0].shape[-2]:
-            self.hold(self.states, after + _SPARE)
-        keys, values = self._all
-        keys[:, :, before:after], values[:, :, before:after] = key_states, value_states
-        self.keys, self.values = keys[:, :, :after], values[:, :, :after]
-        return self.states
-
-    @property
-    def states(self) -> tuple[Tensor, Tensor]:
-        """Keys and values."""
-        return self.keys, self.values
-
-    def hold(self, states: tuple[Tensor, Tensor], room: int, rows: int | None = None) -> None:
-        """These keys and values from now on, copied to memory for `room` tokens; of one row for each of `rows`."""
-        keys, values = states
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self._all = _copied(keys, room, rows or len(keys)), _copied(values, room, rows or len(keys))
-        self.keys, self.values = (one[:, :, : keys.shape[-2]] for one in self._all)
-
-    def move(self, to: Tensor, source: Tensor) -> None:
-        """Write the rows at `source` over those at `to`."""
-        with torch.inference_mode():
-            for one in self.states:
-                one[to] = one[source]
-
-    def of(self, rows: slice) -> Self:
-        """These rows, in the same memory unless that is twice as large as they are."""
-        length, new = self.keys.shape[-2], type(self)()
-        new.dtype, new.device, new.is_initialized = self.dtype, self.device, True
-        new._all = _unburdened(self._all[0][rows]), _unburdened(self._all[1][rows])
-        new.keys, new.values = (one[:, :, :length] for one in new._all)
-        return new
-
-    def at(self, columns: Tensor) -> Self:
-        """Of each row these columns, [rows, columns]."""
-        new = type(self)()
-        keys, values = (
-            s.gather(2, columns[:, None, :, None].expand(-1, s.shape[1], -1, s.shape[3])) for s in self.states
-        )
-        new.hold((keys, values), columns.shape[1] + _SPARE)
-        return new
-
-    @classmethod
-    def together(cls, states: Sequence[tuple[Tensor, Tensor]], width: int) -> Self:
-        """Of all rows of several, the last columns in one."""
-        new = cls()
-        both = [_gathered(parts, width + _SPARE, width) for parts in zip(*states, strict=True)]
-        new.dtype, new.device, new.is_initialized = both[0].dtype, both[0].device, True
-        new._all = both[0], both[1]
-        new.keys, new.values = (one[:, :, :width] for one in new._all)
-        return new
-
-
-def _gathered(parts: Sequence[Tensor], room: int, width: int) -> Tensor:
-    """These below each other, [rows, heads, tokens, width of a head], in memory for `room` tokens, of which the first
-    `width` end with theirs.
-    """
-    first = parts[0]
-    new = first.new_empty((sum(map(len, parts)), first.shape[1], room, first.shape[3]))
-    row = 0
-    for part in parts:
-        # What is masked is multiplied by zero, and must be a number.
-        new[row : row + len(part), :, : width - part.shape[2]] = 0
-        new[row : row + len(part), :, width - part.shape[2] : width] = part
-        row += len(part)
-    return new
-
-
-def _unburdened(part: Tensor) -> Tensor:
-    """The same, copied where it holds twice its memory or more."""
-    return part.clone() if 2 * part.nbytes <= part.untyped_storage().nbytes() else part
-
-
-def _copied(states: Tensor, room: int, rows: int) -> Tensor:
-    new = states.new_empty((rows, states.shape[1], room, states.shape[3]))
-    new[:, :, : states.shape[-2]] = states
-    return new
-
-
 @dataclass(eq=False)
 class _Rows:
     """Rows that have been read up to the last column.
@@ -405,7 +272,7 @@ class _Rows:
         said: tokens of each answer so far; _ENDED: it has ended.
     """
 
-    layers: list[_Layer]
+    layers: list[Layer]
     mask: Tensor
     positions: Tensor
     tokens: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -456,7 +323,7 @@ class _Rows:
     def dense(self) -> Self:
         """The same rows in not many more columns than their tokens need: those of refused ones are dropped."""
         width = int(self.mask.sum(1).max())
-        if self.width - width <= _SPARE:
+        if self.width - width <= SPARE:
             return self
         columns = self.mask.argsort(dim=1, stable=True)[:, -width:]
         self.layers, self.mask = [layer.at(columns) for layer in self.layers], self.mask.gather(1, columns)
@@ -481,7 +348,7 @@ class _Rows:
         masks = [part.mask[:, one] for part, one in zip(parts, own, strict=True)]
         width = max(mask.shape[1] for mask in masks)
         layers = [
-            _Layer.together(
+            Layer.together(
                 [(layer.keys[:, :, one], layer.values[:, :, one]) for layer, one in zip(same, own, strict=True)], width
             )
             for same in zip(*(part.layers for part in parts), strict=True)

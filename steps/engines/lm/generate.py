@@ -115,7 +115,8 @@ class _Answering:
         begun: "BegunAnswers | None",
         drafts: Sequence[Sequence[str]],
     ) -> None:
-        from steps.engines.lm.decoder import Decoder, common_prefix, decodable
+        from steps.engines.lm.decoder import Decoder
+        from steps.engines.lm.states import common_prefix, decodable
 
         self._loaded, self._prompts, self._rooms, self._decoding, self._kept = loaded, prompts, rooms, decoding, kept
         self._begun = begun if decoding == DecodingConfig() else None

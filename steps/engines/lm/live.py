@@ -48,7 +48,8 @@ def answer_live(
         more: asked before each token for others that are answered beside those under way. It isn't asked where the
             model's way of answering lets none join (`decodable`).
     """
-    from steps.engines.lm.decoder import Decoder, decodable
+    from steps.engines.lm.decoder import Decoder
+    from steps.engines.lm.states import decodable
 
     if not decodable(loaded, decoding) or not all(one.ids for one in asked):
         _by_transformers(loaded, asked, decoding, ends)

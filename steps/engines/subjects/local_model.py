@@ -368,6 +368,7 @@ class LocalModel:
                 batch_tokens=self._inference.batch_tokens,
                 begun=self._begun,
                 spans={n: _last_turn(labels) for n, (_, _, labels) in enumerate(usable) if n in asked},
+                shared=True,
             )
         parts: dict[int, list[tuple[float, int]]] = {}
         for (i, _, _), part in zip(usable, found, strict=True):
@@ -388,7 +389,7 @@ class LocalModel:
         with self._memory():
             found = token_losses(
                 self._loaded, examples, batch_size=self._inference.batch_size,
-                batch_tokens=self._inference.batch_tokens,
+                batch_tokens=self._inference.batch_tokens, shared=True,
             )  # fmt: skip
         means = iter([-nats / max(n, 1) for nats, n in found])
         return Preferences([None if pair is None else preferred(next(means), next(means)) for pair in pairs], notes)

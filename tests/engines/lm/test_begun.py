@@ -5,12 +5,13 @@ import random
 import pytest
 
 from steps.engines.lm.begun import BegunAnswers
-from steps.engines.lm.decoder import Decoder, decodable
+from steps.engines.lm.decoder import Decoder
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.ends import stop_ids
-from steps.engines.lm.generate import Generated, answer_ids, generate
+from steps.engines.lm.generate import Generated, answer_ids, generate, token_ids
 from steps.engines.lm.load import LoadedModel
 from steps.engines.lm.loss import IGNORED, token_losses
+from steps.engines.lm.states import SHORTEST_PREFIX, common_prefix, decodable
 
 ROOM, COUNT = 12, 18
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,10 +42,12 @@ def references(loaded: LoadedModel, prompts: list[list[int]], ends: list[int]) -
     return made
 
 
-def losses(loaded: LoadedModel, prompts: list[list[int]], wanted: list[list[int]], begun: BegunAnswers | None):
+def losses(
+    loaded: LoadedModel, prompts: list[list[int]], wanted: list[list[int]], begun: BegunAnswers | None, **options
+):
     examples = [(p + w, [IGNORED] * len(p) + w) for p, w in zip(prompts, wanted, strict=True)]
     spans = {i: (len(p), len(p) + len(w)) for i, (p, w) in enumerate(zip(prompts, wanted, strict=True)) if i != 4}
-    return token_losses(loaded, examples, batch_size=5, begun=begun, spans=spans)
+    return token_losses(loaded, examples, batch_size=5, begun=begun, spans=spans, **options)
 
 
 @pytest.mark.parametrize("held_bytes", [0, 40_000, 2**29])
@@ -74,6 +77,46 @@ def test_answers_are_those_without_what_the_losses_told(model, monkeypatch, held
     read.clear()
     assert generate(model, texts, max_new_tokens=ROOM, batch_size=4, special=True) == expected
     assert with_begun < sum(read) * (0.75 if held else 1) or not by_decoder
+
+
+@pytest.mark.parametrize("held_bytes", [0, 2**29])
+def test_what_all_begin_with_is_read_once(model, held_bytes) -> None:
+    texts, prompts = asked(model)
+    rng, ends = random.Random(4), stop_ids(model)
+    before = [rng.randrange(40, len(model.tokenizer)) for _ in range(SHORTEST_PREFIX + 8)]
+    texts = [model.tokenizer.decode(before) + text for text in texts]
+    prompts = token_ids(model.tokenizer, texts)
+    prefix = len(common_prefix(prompts))
+    assert prefix >= SHORTEST_PREFIX, "they must have something in common for this test to say anything"
+    wanted = references(model, prompts, ends)
+    read: list[int] = []
+    hook = model.model.register_forward_pre_hook(
+        lambda _, __, given: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    expected = losses(model, prompts, wanted, None)
+    whole = sum(read)
+    read.clear()
+    begun = BegunAnswers(model, ends, held_bytes)
+    found = losses(model, prompts, wanted, begun, shared=True)
+    hook.remove()
+    assert [n for _, n in found] == [n for _, n in expected]
+    assert [x for x, _ in found] == pytest.approx([x for x, _ in expected], rel=1e-5)
+    if decodable(model, DecodingConfig()):
+        assert sum(read) < whole - (COUNT - 2) * prefix
+    answers = generate(model, texts, max_new_tokens=ROOM, batch_size=4, special=True)
+    assert generate(model, texts, max_new_tokens=ROOM, batch_size=4, special=True, begun=begun) == answers
+
+
+def test_what_says_a_counted_token_is_not_read_for_all(model) -> None:
+    """Behind the prefix alone stands the first counted token of one: it is a token shorter."""
+    before = list(range(2, 2 + SHORTEST_PREFIX + 1))
+    examples = [([*before, 50 + n, 60], [IGNORED] * len(before) + [50 + n, 60]) for n in range(3)]
+    expected = token_losses(model, examples, batch_size=3)
+    found = token_losses(model, examples, batch_size=3, shared=True)
+    assert [n for _, n in found] == [2, 2, 2]
+    assert [x for x, _ in found] == pytest.approx([x for x, _ in expected], rel=1e-5)
+    documents = [(ids, ids) for ids, _ in examples]
+    assert token_losses(model, documents, batch_size=3, shared=True) == token_losses(model, documents, batch_size=3)
 
 
 def test_other_ways_of_decoding_take_nothing_from_it(model) -> None:

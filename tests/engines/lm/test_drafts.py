@@ -7,13 +7,15 @@ import pytest
 from support.answering import answer_all
 
 from steps.engines.lm import decoder as decoder_module
+from steps.engines.lm import states
 from steps.engines.lm.asked import Asked
-from steps.engines.lm.decoder import Decoder, decodable
+from steps.engines.lm.decoder import Decoder
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.draft import Draft
 from steps.engines.lm.ends import stop_ids
 from steps.engines.lm.generate import generate, token_ids
 from steps.engines.lm.load import LoadedModel
+from steps.engines.lm.states import decodable
 
 ROOM, COUNT = 24, 26
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -69,7 +71,8 @@ def test_answers_are_those_without_drafts(model, monkeypatch, at_once, spare) ->
     if not decodable(model, DecodingConfig()):
         pytest.skip("transformers' generate answers")
     prompts, rng = asked(model), random.Random(5)
-    monkeypatch.setattr(decoder_module, "_SPARE", spare)
+    for module in (decoder_module, states):
+        monkeypatch.setattr(module, "SPARE", spare)
     widths = passes(monkeypatch)
     expected = answers(model, prompts, None, at_once)
     plain = len(widths)
@@ -90,7 +93,8 @@ def test_refused_drafts_dont_fill_the_memory(model, monkeypatch) -> None:
         pytest.skip("transformers' generate answers")
     prompts = asked(model)
     expected = answers(model, prompts, None, COUNT)
-    monkeypatch.setattr(decoder_module, "_SPARE", 4)
+    for module in (decoder_module, states):
+        monkeypatch.setattr(module, "SPARE", 4)
     monkeypatch.setattr(Draft, "ahead", lambda self, most, hopes: [7, 8, 9][:most])
     forward, columns = Decoder._forward, []
     spied = lambda self, ids, mask, *rest: columns.append(mask.shape[1]) or forward(self, ids, mask, *rest)  # noqa: E731

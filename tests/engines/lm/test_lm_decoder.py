@@ -8,10 +8,11 @@ from support.answering import answer_all
 from support.families.models import ARCHITECTURES, tiny_model
 
 from steps.engines.lm.asked import Asked
-from steps.engines.lm.decoder import SHORTEST_PREFIX, Decoder, common_prefix, decodable
+from steps.engines.lm.decoder import Decoder
 from steps.engines.lm.decoding import DecodingConfig
 from steps.engines.lm.generate import answer_ids
 from steps.engines.lm.load import LoadedModel, load
+from steps.engines.lm.states import SHORTEST_PREFIX, common_prefix, decodable
 from steps.engines.lm.threads import torch_threads
 
 # Keys and values of some or all layers aren't kept whole, or the model prepares its prompts itself.
