@@ -31,7 +31,7 @@ _DRAFTED, _TRIED, _TAKEN = 64, 64, 0.25
 # Chosen: rows that try it first.
 _FEW = 8
 # Chosen: such a share of the rows must be foreseen for them to go ahead of the others, and such a share not for them to
-# be left behind: to part rows is to copy the keys and values of all.
+# be left behind: to put parted rows together again is to copy the keys and values of all.
 _FOLLOW, _OTHERS = 0.25, 0.25
 
 
@@ -107,10 +107,9 @@ class Decoder:
         while rows is not None:
             rows = rows.dense()
             follows = self._foreseen(rows)
-            others = [i for i in rows.going if i not in set(follows)]
             if not follows:
                 return [*left, rows]
-            if len(others) > _OTHERS * len(rows.going):
+            if len(rows.going) - len(follows) > _OTHERS * len(rows.going):
                 rows, rest = rows.parted(follows)
                 left.append(rest.of(rest.going))
             rows = self._followed(rows)

@@ -26,6 +26,7 @@ from steps.contracts.arrays import Vectors
 from steps.engines.lm.gradients import without_gradients
 from steps.engines.lm.load import LoadedModel, core_of
 from steps.engines.lm.shapes import eighths, filled_up
+from steps.engines.lm.states import Layer, read_prefix, spread
 
 # Told the positions of some middles, and the probabilities of their choices: shape (middles, tails, choices), float32.
 Done: TypeAlias = Callable[[Sequence[int], Vectors], None]
@@ -91,7 +92,7 @@ class NextToken:
         self._cached = cached and kinds is not None and len(prefix) > 0
         # A window counts columns: with padding between middle and tail, or other tails there, it would lie elsewhere.
         self._whole_view = kinds is not None and set(kinds) == {DynamicLayer}
-        self._states: list[tuple[Tensor, Tensor]] = []
+        self._before: list[Layer] = []
 
     def probabilities(self, middles: Sequence[Sequence[int]], done: Done) -> None:
         """Tell `done` of each middle once, batch by batch, narrow ones first. Of a text of its own choices only the
@@ -129,19 +130,12 @@ class NextToken:
             own = places[start : start + size]
             done(own, found.cpu().numpy().astype(np.float32)[: len(own)])
 
-    def _memory(self, width: int, rows: int) -> "list[_Held]":
+    def _memory(self, width: int, rows: int) -> list[Layer]:
         """Room for the keys and values of so many texts, with those of the prefix in it."""
-        if not self._states:
-            cache = Cache(layers=[DynamicLayer() for _ in self._kinds()])
-            self._forward([self._prefix], None, cache, None)
-            self._states = [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[misc]
-        room = len(self._prefix) + width + self._behind
-        return [_Held(keys, values, rows, room) for keys, values in self._states]
+        self._before = self._before or read_prefix(self._loaded, self._prefix)
+        return spread(self._before, rows, len(self._prefix) + width + self._behind)
 
-    def _kinds(self) -> list[type]:
-        return _layers(self._loaded) or []
-
-    def _shared(self, batch: list[list[int]], width: int, memory: "list[_Held]") -> Tensor:
+    def _shared(self, batch: list[list[int]], width: int, memory: list[Layer]) -> Tensor:
         before, cache = len(self._prefix), Cache(layers=memory)
         lengths = [len(ids) for ids in batch]
         for layer in memory:
@@ -170,7 +164,7 @@ class NextToken:
         own = torch.block_diag(*(torch.ones(n, n, device=mask.device).tril() for n in sizes)).bool()
         seen = torch.cat([own.new_ones((rows, len(own), before)), own.expand(rows, -1, -1)], 2)
         seen[:, :behind, before + behind :] = mask.bool()[:, None, before:]
-        hidden = torch.zeros(seen.shape, dtype=self._states[0][0].dtype, device=mask.device)
+        hidden = torch.zeros(seen.shape, dtype=self._before[0].keys.dtype, device=mask.device)
         hidden.masked_fill_(~seen, torch.finfo(hidden.dtype).min)
         places = torch.cat(
             [*(torch.cat([_places(start, n, 1, mask) for start in starts]) for n in sizes[:-1]),
@@ -217,33 +211,3 @@ def _places(first: int, tokens: int, rows: int, like: Tensor) -> Tensor:
 def _of(logits: Tensor, choices: Tensor) -> Tensor:
     """Probabilities of these tokens among all, shape (rows, choices)."""
     return logits.float().log_softmax(-1)[:, choices].exp()
-
-
-class _Held(DynamicLayer):
-    """Keys and values of a layer, [rows, heads, columns, width of a head], in memory that is made once: the columns of
-    the prefix stay, what follows is written over.
-    """
-
-    keys: Tensor
-    values: Tensor
-
-    def __init__(self, keys: Tensor, values: Tensor, rows: int, room: int) -> None:
-        super().__init__()
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self._all = tuple(one.new_zeros((rows, one.shape[1], room, one.shape[3])) for one in (keys, values))
-        for memory, prefix in zip(self._all, (keys, values), strict=True):
-            memory[:, :, : prefix.shape[2]] = prefix
-        self.rewind(keys.shape[2])
-
-    def rewind(self, columns: int) -> None:
-        """Let go of all but the first columns."""
-        self.keys, self.values = (one[:, :, :columns] for one in self._all)
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write those of new tokens behind the others; returns all."""
-        before = self.keys.shape[2]
-        after = before + key_states.shape[2]
-        for memory, new in zip(self._all, (key_states, value_states), strict=True):
-            memory[:, :, before:after] = new
-        self.rewind(after)
-        return self.keys, self.values

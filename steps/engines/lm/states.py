@@ -77,6 +77,10 @@ class Layer(DynamicLayer):
         self._all = _copied(keys, room, rows or len(keys)), _copied(values, room, rows or len(keys))
         self.keys, self.values = (one[:, :, : keys.shape[-2]] for one in self._all)
 
+    def rewind(self, columns: int) -> None:
+        """Let go of all but the first columns; what follows is written over."""
+        self.keys, self.values = (one[:, :, :columns] for one in self._all)
+
     def move(self, to: Tensor, source: Tensor) -> None:
         """Write the rows at `source` over those at `to`."""
         with torch.inference_mode():

@@ -99,6 +99,22 @@ def test_who_joins_while_others_are_under_way_is_answered_as_alone(llama, seed):
     assert said == expected and sorted(ended) == list(range(14))
 
 
+def test_few_that_go_on_dont_hold_the_memory_of_many(llama):
+    prompts = random_prompts(llama.model.config.vocab_size, 24)
+    said: list[list[int]] = [[] for _ in prompts]
+    decoder = Decoder(llama, [-1])
+    decoder.join(asked_of(prompts, [2 + n for n in range(24)], said, []))
+    places = [decoder._under_way.layers[0]._all[0].data_ptr()]
+    while decoder.rows:
+        memory = decoder._under_way.layers[0]._all[0]
+        assert memory.untyped_storage().nbytes() < 2 * memory.nbytes
+        places.append(memory.data_ptr())
+        decoder.step()
+    assert said == [by_transformers(llama, [p], 2 + n, [-1])[0] for n, p in enumerate(prompts)]
+    # Who leaves the others leaves them where they are, but when half are gone.
+    assert len(set(places)) < 8
+
+
 def test_what_all_prompts_begin_with_is_computed_once(llama, monkeypatch):
     prompts = random_prompts(llama.model.config.vocab_size, 8, begin=70)
     prefix = common_prefix(prompts)
